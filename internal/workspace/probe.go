@@ -135,9 +135,9 @@ func parseProbe(r io.Reader) copied {
 		case "w":
 			note(plain(rest), func(*finding) {})
 		default: // "<sum>  ./name" or "<sum> *./name"
-			var sum [sha256.Size]byte
-			if n, err := hex.Decode(sum[:], []byte(kind)); err == nil && n == len(sum) && len(rest) > 0 {
-				note(strings.TrimLeft(rest, " *"), func(f *finding) { f.sum, f.hashed = sum, true })
+			sum, err := hex.DecodeString(kind)
+			if err == nil && len(sum) == sha256.Size && rest != "" {
+				note(strings.TrimLeft(rest, " *"), func(f *finding) { f.sum, f.hashed = [sha256.Size]byte(sum), true })
 			}
 		}
 	}
