@@ -213,7 +213,7 @@ func TestEveryTroubleIsItsOwn(t *testing.T) {
 		}
 		var states []string
 		for _, f := range m.Forwards {
-			states = append(states, f.Port.String()+" "+f.State)
+			states = append(states, f.Port.String()+" "+string(f.State))
 		}
 		if got, want := strings.Join(states, ", "), "9 refused, 53/udp unsupported, 8080 usable"; got != want {
 			return errors.New(got)

@@ -100,11 +100,11 @@ func forwardView(p box.Port, s mesh.LinkStatus, since time.Time) api.Forward {
 	}
 	i := slices.IndexFunc(s.Forwards, func(f mesh.ForwardStatus) bool { return f.Target == p.Target() })
 	if i < 0 {
-		return api.Forward{Port: p, State: string(mesh.Down), Since: s.Since}
+		return api.Forward{Port: p, State: mesh.Down, Since: s.Since}
 	}
 	f := s.Forwards[i]
 	v := api.Forward{
-		Port: p, Fallback: f.Fallback, State: string(f.State), Since: f.Since,
+		Port: p, Fallback: f.Fallback, State: f.State, Since: f.Since,
 		Reason: oneLine(f.Reason), Proven: f.Proven, Open: f.Open, Held: f.Held,
 		Total: f.Total, Refused: f.Refused, Strangers: f.Strangers, BytesIn: f.In, BytesOut: f.Out,
 	}

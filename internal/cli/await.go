@@ -49,7 +49,7 @@ func acceptsAll(ctx context.Context, c *ssh.Client, ports []box.Port) error {
 		if p.Proto != box.TCP {
 			continue
 		}
-		if reach, err := doctor.Probe(ctx, c, p); reach != doctor.Usable {
+		if err := doctor.Probe(ctx, c, p); err != nil {
 			return fault.New(fault.Timeout, "", "port %s: %w", p, err)
 		}
 	}

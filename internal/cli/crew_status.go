@@ -46,7 +46,7 @@ func (a *app) crewStatus(ctx context.Context, h *home, name string) error {
 	now := time.Now()
 	for _, m := range view.Members {
 		tone := doubt
-		if m.State == linkUp {
+		if m.State == api.LinkUp {
 			tone = good
 		}
 		t.row(m.Slug, m.Provider, cell{linkText(m), tone}, m.Address, expiry(box.Box{Expires: m.Expires}, now))

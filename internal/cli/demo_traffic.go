@@ -64,7 +64,7 @@ func (d *demo) cutAndHeal(ctx context.Context, crew *watcher, m api.Member) erro
 	}
 	_, err := crew.until(ctx, func(c api.Crew) bool {
 		return slices.ContainsFunc(c.Members, func(now api.Member) bool {
-			return now.Slug == m.Slug && now.Heals > m.Heals && now.State == linkUp
+			return now.Slug == m.Slug && now.Heals > m.Heals && now.State == api.LinkUp
 		})
 	})
 	if err != nil {

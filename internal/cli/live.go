@@ -57,7 +57,7 @@ func (v *liveView) changes(c api.Crew) []string {
 	}
 	for _, m := range c.Members {
 		state := string(m.State)
-		if m.Reason != "" && state != linkUp {
+		if m.Reason != "" && m.State != api.LinkUp {
 			state += ": " + m.Reason
 		}
 		note(m.Slug, state)

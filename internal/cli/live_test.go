@@ -14,7 +14,7 @@ func member(slug string, state mesh.LinkState, ports ...api.Forward) api.Member 
 }
 
 func forward(number uint16, state mesh.ForwardState) api.Forward {
-	return api.Forward{Port: box.Port{Number: number, Proto: box.TCP}, Local: "127.0.64.9:8080", State: string(state)}
+	return api.Forward{Port: box.Port{Number: number, Proto: box.TCP}, Local: "127.0.64.9:8080", State: state}
 }
 
 func TestChangesAreToldOnce(t *testing.T) {
@@ -66,21 +66,5 @@ func TestSettled(t *testing.T) {
 		if got := len(troubles(c)); got != test.troubles {
 			t.Errorf("%s: %d troubles, want %d", test.name, got, test.troubles)
 		}
-	}
-}
-
-// The states are spelled here since only the agent may know the mesh.
-func TestStatesAreThoseOfTheMesh(t *testing.T) {
-	for ours, theirs := range map[string]string{
-		linkUp: string(mesh.Up), linkGone: string(mesh.Gone),
-		portUsable: string(mesh.Usable), portUnproven: string(mesh.Unproven), portDown: string(mesh.Down),
-		portProhibited: string(mesh.Prohibited), portWithoutLocal: string(mesh.Unbound),
-	} {
-		if ours != theirs {
-			t.Errorf("%q is called %q in the mesh", ours, theirs)
-		}
-	}
-	if linkRefused != string(mesh.Refused) || portRefused != string(mesh.NoTarget) {
-		t.Errorf("%q, %q are called %q, %q in the mesh", linkRefused, portRefused, mesh.Refused, mesh.NoTarget)
 	}
 }

@@ -12,21 +12,6 @@ import (
 	"crabbox/internal/fault"
 )
 
-// The states of links and forwards that decide something here; package mesh
-// defines them.
-const (
-	linkConnecting   = "connecting"
-	linkUp           = "up"
-	linkRefused      = "refused"
-	linkGone         = "gone"
-	portUsable       = "usable"
-	portRefused      = "refused" // nothing listens there
-	portUnproven     = "unproven"
-	portDown         = "down"
-	portProhibited   = "prohibited"
-	portWithoutLocal = "unbound"
-)
-
 // trouble is a member or a port that cannot be used now.
 type trouble struct {
 	who    string // "web" or "web port 8080"
@@ -46,20 +31,19 @@ func troubles(c api.Crew) []trouble {
 		all = append(all, trouble{who: "crew " + c.Name, reason: p, final: true})
 	}
 	for _, m := range c.Members {
-		if m.State != linkUp {
-			state := string(m.State)
-			all = append(all, trouble{who: m.Slug, reason: cmp.Or(m.Reason, "the link is "+state), remedy: m.Remedy, final: state == linkRefused || state == linkGone})
+		if m.State != api.LinkUp {
+			all = append(all, trouble{who: m.Slug, reason: cmp.Or(m.Reason, "the link is "+string(m.State)), remedy: m.Remedy, final: stopped(m)})
 			continue
 		}
 		for _, f := range m.Forwards {
-			if f.State == portUsable {
+			if f.State == api.PortUsable {
 				continue
 			}
 			t := trouble{who: m.Slug + " port " + f.Port.String(), reason: forwardText(f)}
 			switch f.State {
-			case portRefused:
+			case api.PortRefused:
 				t.mute = true
-			case portProhibited, portWithoutLocal, api.Unsupported:
+			case api.PortProhibited, api.PortUnbound, api.Unsupported:
 				t.final = true
 			}
 			all = append(all, t)
@@ -67,6 +51,9 @@ func troubles(c api.Crew) []trouble {
 	}
 	return all
 }
+
+// stopped tells whether the member's link has stopped trying.
+func stopped(m api.Member) bool { return m.State == api.LinkRefused || m.State == api.LinkGone }
 
 // settled tells whether looking longer makes no difference. With wait, ports
 // where nothing listens yet are worth waiting for.
@@ -83,11 +70,11 @@ func settled(c api.Crew, wait bool) bool {
 // moment later there is something to say.
 func fresh(c api.Crew) bool {
 	for _, m := range c.Members {
-		if m.State == linkConnecting && m.Reason == "" {
+		if m.State == api.LinkConnecting && m.Reason == "" {
 			return true
 		}
 		for _, f := range m.Forwards {
-			if m.State == linkUp && f.State == portUnproven {
+			if m.State == api.LinkUp && f.State == api.PortUnproven {
 				return true
 			}
 		}
@@ -113,20 +100,20 @@ func (a *app) shortcomings(c api.Crew) error {
 func forwardText(f api.Forward) string {
 	var text string
 	switch f.State {
-	case portUsable:
+	case api.PortUsable:
 		return "usable at " + f.Local
-	case portRefused:
+	case api.PortRefused:
 		return "nothing listens there on the box"
-	case portUnproven:
+	case api.PortUnproven:
 		return "being tried"
-	case portDown:
+	case api.PortDown:
 		return "the link is down"
-	case portProhibited:
+	case api.PortProhibited:
 		return "the box's SSH server forbids forwarding (AllowTcpForwarding, PermitOpen)"
-	case portWithoutLocal:
+	case api.PortUnbound:
 		text = "no local address could be had"
 	default:
-		text = f.State
+		text = string(f.State)
 	}
 	if f.Reason != "" {
 		text += ": " + f.Reason
@@ -137,10 +124,10 @@ func forwardText(f api.Forward) string {
 // linkText tells a link's state in words.
 func linkText(m api.Member) string {
 	text := string(m.State)
-	if m.State == linkGone && m.Reason != "" {
+	if m.State == api.LinkGone && m.Reason != "" {
 		return m.Reason
 	}
-	if m.RoundTrip > 0 && text == linkUp {
+	if m.RoundTrip > 0 && m.State == api.LinkUp {
 		text += fmt.Sprintf(", %.1f ms round trip", m.RoundTrip*1000)
 	}
 	switch m.Heals {
@@ -150,10 +137,10 @@ func linkText(m api.Member) string {
 	default:
 		text += fmt.Sprintf(", healed %d times", m.Heals)
 	}
-	if m.Reason != "" && m.State != linkUp {
+	if m.Reason != "" && m.State != api.LinkUp {
 		text += ": " + m.Reason
 	}
-	if !m.NextTry.IsZero() && m.State != linkUp {
+	if !m.NextTry.IsZero() && m.State != api.LinkUp {
 		text += ", next try at " + m.NextTry.Local().Format(time.TimeOnly)
 	}
 	return text
@@ -173,11 +160,12 @@ func portName(m api.Member, f api.Forward) string {
 func portTable(c api.Crew) *table {
 	t := &table{head: []string{"NAME", "LOCAL ADDRESS", "OPEN", "TOTAL", "IN", "OUT", "STATE"}}
 	for _, m := range c.Members {
-		if m.State != linkUp || len(m.Forwards) == 0 {
+		if m.State != api.LinkUp || len(m.Forwards) == 0 {
 			tone := doubt
-			if state := string(m.State); state == linkRefused || state == linkGone {
+			switch {
+			case stopped(m):
 				tone = bad
-			} else if state == linkUp {
+			case m.State == api.LinkUp:
 				tone = good
 			}
 			t.row(m.ShortName(), m.Address, "", "", "", "", cell{linkText(m), tone})
@@ -185,12 +173,12 @@ func portTable(c api.Crew) *table {
 		for _, f := range m.Forwards {
 			state := cell{forwardText(f), doubt}
 			switch f.State {
-			case portUsable:
+			case api.PortUsable:
 				state = cell{"usable", good}
 				if f.Fallback {
 					state.text = "usable (not at its own address)"
 				}
-			case portProhibited, portWithoutLocal, api.Unsupported:
+			case api.PortProhibited, api.PortUnbound, api.Unsupported:
 				state.tone = bad
 			}
 			if f.Strangers > 0 {

@@ -18,14 +18,14 @@ func TestTroubleOfTheCrewItselfIsNotWaitedFor(t *testing.T) {
 }
 
 func TestAStateIsSaidOnce(t *testing.T) {
-	m := api.Member{Slug: "web", State: linkRefused, Reason: "the host key has changed"}
+	m := api.Member{Slug: "web", State: api.LinkRefused, Reason: "the host key has changed"}
 	if got, want := linkText(m), "refused: the host key has changed"; got != want {
 		t.Errorf("link %q, want %q", got, want)
 	}
 	if got := troubles(api.Crew{Members: []api.Member{m}}); got[0].reason != "the host key has changed" {
 		t.Errorf("reason %q", got[0].reason)
 	}
-	prohibited := api.Forward{State: portProhibited, Reason: "ssh: rejected: administratively prohibited"}
+	prohibited := api.Forward{State: api.PortProhibited, Reason: "ssh: rejected: administratively prohibited"}
 	if got := forwardText(prohibited); strings.Contains(got, "rejected") {
 		t.Errorf("forward %q repeats itself", got)
 	}

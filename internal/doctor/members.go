@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -134,10 +133,10 @@ func (m *member) boxExists(ctx context.Context) Result {
 // reachable logs in, and keeps the outcome for the checks that follow.
 func (m *member) reachable(ctx context.Context) Result {
 	if m.link != nil {
-		if m.link.State == "up" {
+		if m.link.State == api.LinkUp {
 			return ok(fmt.Sprintf("the agent is connected, %.1f ms round trip", m.link.RoundTrip*1000))
 		}
-		if m.link.State != "refused" {
+		if m.link.State != api.LinkRefused {
 			return fail(cmp.Or(m.link.Reason, "the link is "+string(m.link.State)), cmp.Or(m.link.Remedy, "The agent tries again by itself."))
 		}
 	}
@@ -188,8 +187,8 @@ func (m *member) login(context.Context) Result {
 	if m.err != nil {
 		return fail(m.err.Error(), fault.RemedyOf(m.err))
 	}
-	if m.link != nil && m.link.State == "refused" {
-		return fail("it works from here, but the agent was refused: "+strings.TrimPrefix(m.link.Reason, "refused: "), "crabbox crew connect "+m.request.Crew+" lets it try again.")
+	if m.link != nil && m.link.State == api.LinkRefused {
+		return fail("it works from here, but the agent was refused: "+m.link.Reason, "crabbox crew connect "+m.request.Crew+" lets it try again.")
 	}
 	return ok("logged in")
 }
@@ -210,21 +209,20 @@ func (m *member) port(ctx context.Context, p box.Port) Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, portTime)
 	defer cancel()
-	reach, err := Probe(ctx, m.client, p)
-	if reach == Usable {
-		return ok("something accepts there")
+	if err := Probe(ctx, m.client, p); err != nil {
+		return fail(err.Error(), fault.RemedyOf(err))
 	}
-	return fail(err.Error(), fault.RemedyOf(err))
+	return ok("something accepts there")
 }
 
 func seenByAgent(f api.Forward) Result {
 	switch f.State {
-	case string(Usable):
+	case api.PortUsable:
 		return ok("usable at " + f.Local)
-	case string(NoTarget):
-		return fail("nothing listens there", "Start the service on the box, listening on localhost or on all addresses.")
-	case string(Prohibited):
-		return fail("the box's SSH server forbids forwarding", "Allow it in the box's sshd_config: AllowTcpForwarding yes, PermitOpen any.")
+	case api.PortRefused:
+		return fail("nothing listens there", startService)
+	case api.PortProhibited:
+		return fail("the box's SSH server forbids forwarding", allowForwarding)
 	}
-	return fail(cmp.Or(f.Reason, f.State), "crabbox crew status shows how it goes on.")
+	return fail(cmp.Or(f.Reason, string(f.State)), "crabbox crew status shows how it goes on.")
 }

@@ -14,7 +14,7 @@ func connectedMember(link api.Member) *member {
 // The agent cannot ask for a passphrase and a person at a terminal can, so a
 // login that works here does not prove that the agent's does.
 func TestALoginThatTheAgentWasRefusedIsNotInOrder(t *testing.T) {
-	got := connectedMember(api.Member{State: "refused", Reason: "refused: no key"}).login(t.Context())
+	got := connectedMember(api.Member{State: api.LinkRefused, Reason: "no key"}).login(t.Context())
 	if got.Finding != Fail || !strings.HasSuffix(got.Detail, "the agent was refused: no key") || !strings.Contains(got.Remedy, "crabbox crew connect demo") {
 		t.Errorf("%+v", got)
 	}

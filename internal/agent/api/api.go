@@ -113,33 +113,30 @@ type Member struct {
 
 // Forward is one exposed port of a member.
 type Forward struct {
-	Port      box.Port  `json:"port"`
-	Local     string    `json:"local,omitempty"`    // host:port to connect to; "" when there is none
-	Fallback  bool      `json:"fallback,omitempty"` // Local is not the member's own address and port
-	State     string    `json:"state"`              // a mesh.ForwardState, or "unsupported" (UDP)
-	Since     time.Time `json:"since"`
-	Reason    string    `json:"reason,omitempty"`
-	Proven    time.Time `json:"proven,omitzero"`
-	Open      int64     `json:"open"`
-	Held      int64     `json:"held"`
-	Total     uint64    `json:"total"`
-	Refused   uint64    `json:"refused"`
-	Strangers uint64    `json:"strangers"` // callers of other users of this machine, turned away
-	BytesIn   uint64    `json:"bytes_in"`
-	BytesOut  uint64    `json:"bytes_out"`
+	Port      box.Port     `json:"port"`
+	Local     string       `json:"local,omitempty"`    // host:port to connect to; "" when there is none
+	Fallback  bool         `json:"fallback,omitempty"` // Local is not the member's own address and port
+	State     ForwardState `json:"state"`
+	Since     time.Time    `json:"since"`
+	Reason    string       `json:"reason,omitempty"`
+	Proven    time.Time    `json:"proven,omitzero"`
+	Open      int64        `json:"open"`
+	Held      int64        `json:"held"`
+	Total     uint64       `json:"total"`
+	Refused   uint64       `json:"refused"`
+	Strangers uint64       `json:"strangers"` // callers of other users of this machine, turned away
+	BytesIn   uint64       `json:"bytes_in"`
+	BytesOut  uint64       `json:"bytes_out"`
 }
-
-// Unsupported is the state of a forward that no plane can carry.
-const Unsupported = "unsupported"
 
 // Usable tells whether every exposed port of every member can be used now.
 func (c Crew) Usable() bool {
 	for _, m := range c.Members {
-		if m.State != mesh.Up {
+		if m.State != LinkUp {
 			return false
 		}
 		for _, f := range m.Forwards {
-			if f.State != string(mesh.Usable) {
+			if f.State != PortUsable {
 				return false
 			}
 		}

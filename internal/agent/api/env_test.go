@@ -68,23 +68,23 @@ func TestEnvIsInertInAShell(t *testing.T) {
 }
 
 func TestUsable(t *testing.T) {
-	up := func(states ...string) api.Member {
+	up := func(states ...api.ForwardState) api.Member {
 		m := api.Member{State: mesh.Up}
 		for _, s := range states {
 			m.Forwards = append(m.Forwards, api.Forward{State: s})
 		}
 		return m
 	}
-	down := up(string(mesh.Usable))
+	down := up(mesh.Usable)
 	down.State = mesh.Waiting
 	for _, row := range []struct {
 		members []api.Member
 		want    bool
 	}{
-		{[]api.Member{up(), up(string(mesh.Usable))}, true},
-		{[]api.Member{up(string(mesh.Usable), string(mesh.NoTarget))}, false},
+		{[]api.Member{up(), up(mesh.Usable)}, true},
+		{[]api.Member{up(mesh.Usable, mesh.NoTarget)}, false},
 		{[]api.Member{up(api.Unsupported)}, false},
-		{[]api.Member{up(string(mesh.Usable)), down}, false},
+		{[]api.Member{up(mesh.Usable), down}, false},
 	} {
 		if got := (api.Crew{Members: row.members}).Usable(); got != row.want {
 			var states []string
