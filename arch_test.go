@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"internal/provider/static":       {"internal/provider", "internal/box", "internal/fault"},
 	"internal/provider/providertest": {"internal/provider", "internal/box", "internal/fault", "internal/sshbox"},
 	"internal/sshbox":                {},
+	"internal/sshbox/sshboxtest":     {"internal/sshbox", "internal/sshdtest"},
 	"internal/sshdtest":              {},
 	"internal/nstest":                {},
 	"internal/netlab":                {"internal/nstest"},

@@ -16,6 +16,7 @@
 //	    local         boxes on this machine
 //	    static        provider "ssh": hosts that exist already
 //	  sshbox        the SSH server inside a local box
+//	    sshboxtest    the same, started for a test
 //	  sshdtest      a real OpenSSH server for tests
 //	  nstest        whether tests can have namespaces here
 //	  netlab        a small network of namespaces for tests

@@ -3,18 +3,13 @@
 package session_test
 
 import (
-	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"net"
 	"os"
-	"path/filepath"
 	"testing"
 
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
-	"crabbox/internal/sshbox"
+	"crabbox/internal/sshbox/sshboxtest"
 	"crabbox/internal/sshdtest"
 )
 
@@ -41,34 +36,8 @@ func onEachHost(t *testing.T, test func(t *testing.T, h host)) {
 
 func startBox(t *testing.T) host {
 	t.Helper()
-	dir := t.TempDir()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hostKey, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(dir, "key")
-	server := &sshbox.Server{
-		HostKey: hostKey, Authorized: []ssh.PublicKey{sshdtest.WriteKey(t, key, nil)},
-		Home: dir, Env: []string{"HOME=" + dir, "PATH=" + os.Getenv("PATH")},
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("sshbox: %v", err)
-		}
-	})
-	return host{"sshbox", l.Addr().String(), "me", key}
+	addr, key := sshboxtest.Start(t, t.TempDir(), os.Getenv("PATH"))
+	return host{"sshbox", addr, "me", key}
 }
 
 // connect logs in; the connection ends with the test.

@@ -3,8 +3,6 @@ package workspace_test
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
 	"io/fs"
 	"net"
 	"os"
@@ -19,7 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"crabbox/internal/session"
-	"crabbox/internal/sshbox"
+	"crabbox/internal/sshbox/sshboxtest"
 	"crabbox/internal/sshdtest"
 	"crabbox/internal/workspace"
 )
@@ -58,34 +56,9 @@ func opensshBox(t *testing.T, path string) box {
 // startBox is our own server whose commands find their tools in path.
 func startBox(t *testing.T, path string) box {
 	t.Helper()
-	home, keys := t.TempDir(), t.TempDir()
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	hostKey, err := ssh.NewSignerFromKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := filepath.Join(keys, "key")
-	server := &sshbox.Server{
-		HostKey: hostKey, Authorized: []ssh.PublicKey{sshdtest.WriteKey(t, key, nil)},
-		Home: home, Env: []string{"HOME=" + home, "PATH=" + path},
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ctx, l) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-served; err != nil {
-			t.Errorf("sshbox: %v", err)
-		}
-	})
-	return dial(t, home, l.Addr().String(), "me", key)
+	home := t.TempDir()
+	addr, key := sshboxtest.Start(t, home, path)
+	return dial(t, home, addr, "me", key)
 }
 
 // toolbox makes a folder with the tools of a small system, some of them under
